@@ -135,7 +135,7 @@ def test_what_the_host_does_not_hold_is_a_mistake(place: Place) -> None:
     """A class that requires what nothing here can hold would have each start refused."""
     place.spoil(place.policy, 'needs = { all = "best_effort" }', 'storage = "1GB"')
     texts = [str(each) for each in check(place).mistakes]
-    wrong = [text for text in texts if "classes.small.needs: storage is required" in text]
+    wrong = [text for text in texts if "classes.small.storage: storage is required" in text]
     assert len(wrong) == 1
     assert "so starts of ls, seq are refused" in wrong[0]
     assert f"{place.policy}:1: " in wrong[0]  # of the class, as it has no such key

@@ -123,7 +123,7 @@ def test_no_grammar_grants_no_arguments() -> None:
     assert isinstance(Grammar().match([]), Match)
     result = Grammar().match(["x"])
     assert isinstance(result, Mismatch)
-    assert result.message == "argument 1, 'x', is not granted: there are at most 0"
+    assert result.message == "argument 1, 'x', is not granted: the command takes no arguments"
 
 
 LS = Grammar(

@@ -53,8 +53,8 @@ def test_what_needs_a_restart_stays_and_everything_else_is_taken() -> None:
     [
         ("drain_s = 1\n", "drain_s = 2\n", "drain_s: is now 2.0; it was 1.0"),
         ('state_dir = "/a"\n', 'state_dir = "/b"\n', "state_dir: needs a restart of penstockd"),
-        ("reflection = true\n", "", "reflection: is False from the next server on"),
-        ('listen = "[::1]:1"\n', 'listen = "[::1]:2"\n', "listen: is ['[::1]:2'] from the next"),
+        ("reflection = true\n", "", "reflection: is false from the next server on"),
+        ('listen = "[::1]:1"\n', 'listen = "[::1]:2"\n', 'listen: is ["[::1]:2"] from the next'),
     ],
 )
 def test_a_changed_setting_is_named_with_when_it_counts(before: str, after: str, line: str) -> None:

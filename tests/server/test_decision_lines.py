@@ -305,7 +305,8 @@ async def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ),
             (
                 {"command": "sleep", "argv": ["a"]},
-                "argument 1, 'a', is not granted: there are at most 0; granted is: sleep",
+                "argument 1, 'a', is not granted: the command takes no arguments; "
+                "granted is: sleep",
                 {"command": "sleep", "argv": ["a"]},
             ),
             (

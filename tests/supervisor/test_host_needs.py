@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement, LimitName
+from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
 from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.doctor import Facts
 from penstock.supervisor.host_needs import unheld
@@ -70,7 +70,7 @@ def test_a_limit_is_named_at_its_class_with_the_commands_that_it_refuses() -> No
     """Not of a class that does without it, nor of one that no command names."""
     (mistake,) = found(without(memory="unavailable", processes="unavailable"))
     assert mistake.startswith(
-        "classes.small.needs: memory is required and unavailable on this host (why), so starts of "
+        "classes.small.memory: memory is required and unavailable on this host (why), so starts of "
         "a, b.c are refused; "
     )
     assert 'needs = { memory = "best_effort" }' in mistake
@@ -81,12 +81,18 @@ def test_what_a_class_accepts_is_no_mistake() -> None:
     facts = without(disk_read="partial", disk_write="partial")
     wrong = found(facts)
     assert [each.partition(":")[0] for each in wrong] == [
-        *["classes.small.needs"] * 2,
-        *["clients.alice.limits.needs"] * 2,
+        "classes.small.disk",
+        "clients.alice.limits.disk",
     ]
     lenient = POLICY.replace('disk = "1MB/s"', 'disk = "1MB/s"\nneeds = { disk = "direct_io" }')
     assert [each.partition(":")[0] for each in found(facts, lenient)] == [
-        *["clients.alice.limits.needs"] * 2
+        "clients.alice.limits.disk"
+    ]
+    # One that is held alone is named alone.
+    only = found(without(disk_write="partial"))
+    assert [each.partition(":")[0] for each in only] == [
+        "classes.small.disk_write",
+        "clients.alice.limits.disk_write",
     ]
 
 
@@ -103,7 +109,5 @@ def test_an_isolation_is_named_once() -> None:
 def test_cgroup_v1_holds_no_bandwidth_of_several_jobs() -> None:
     """Whatever it holds of one."""
     wrong = found(replace(FACTS, cgroups="hybrid"))
-    names: list[LimitName] = ["disk_read", "disk_write"]
-    assert len(wrong) == len(names)
-    for text, name in zip(wrong, names, strict=True):
-        assert text.startswith(f"clients.alice.limits.needs: {name} is required and unavailable")
+    (text,) = wrong
+    assert text.startswith("clients.alice.limits.disk: disk is required and unavailable")

@@ -74,9 +74,9 @@ async def test_a_setting_is_taken_up_or_what_it_takes_is_said(
     assert line["connections_ended"] == 1
     assert (line["before"], line["asked_by"]) == (before["after"], "SIGHUP")
     said = line["changes"]
-    assert f"[tls] crl: is now '{crl}'; it was not set" in said
+    assert f'[tls] crl: is now "{crl}"; it was not set' in said
     assert "max_jobs: is now 7; it was 512" in said
-    assert any(each.startswith("reflection: is True from the next server on") for each in said)
+    assert any(each.startswith("reflection: is true from the next server on") for each in said)
     (stays,) = [each for each in said if each.startswith("cgroup_parent: needs a restart")]
     await server.logged(stays)
     server.pki.write_crl()

@@ -11,7 +11,7 @@ from .apart import apart
 from .flags import Settings, SettingsError
 from .passphrases import ca_key_passphrase, new_ca_passphrase, new_passphrase
 from .signal_handling import detaches
-from .standard import say
+from .standard import complain, say
 
 
 @detaches("what is there is whole; see it with: penstock certs show --dir {directory}")
@@ -61,6 +61,11 @@ async def issue(
         passphrase=passphrase,
         ca_passphrase=await apart(ca_key_passphrase, place / "ca.key", ca_passphrase_file),
     )
+    if not hosts and name.startswith("server"):
+        complain(
+            "It is a client's certificate. A server's has the names that clients connect to: "
+            "penstock certs issue NAME --host HOST"
+        )
     _say(settings, name, issued, f"{hours} hours" if hours is not None else f"{days or 90} days")
 
 
@@ -69,6 +74,7 @@ async def renew(
     settings: Settings,
     name: str,
     directory: str,
+    hosts: tuple[str, ...],
     days: int | None,
     hours: int | None,
     new_key: bool,
@@ -88,6 +94,7 @@ async def renew(
     issued = make_again(
         place,
         name,
+        server_names=hosts,
         days=days,
         hours=hours,
         new_key=new_key,

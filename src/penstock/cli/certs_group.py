@@ -100,6 +100,12 @@ RENEW: Final = verb(
     """,
     argument("name"),
     _DIRECTORY,
+    option(
+        *("--host", "hosts"),
+        multiple=True,
+        type=TEXT,
+        help="In place of the names that a server's has; may be repeated.",
+    ),
     option("--days", help="How long it is valid (as before).", **_DAYS),
     _HOURS,
     option("--new-key", is_flag=True, help="Another NAME.key, too."),
@@ -111,6 +117,7 @@ RENEW: Final = verb(
     example="""
     penstock certs renew alice
     penstock certs renew server --new-key
+    penstock certs renew server --host server.example.org --host www.example.org
     """,
 )
 REVOKE: Final = verb(

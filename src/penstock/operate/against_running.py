@@ -75,9 +75,13 @@ def _touched(answer: ControlAnswer, policy: Policy) -> Iterator[TouchedJob]:
             yield TouchedJob(int(pid), client, command, fate)
 
 
-def lines_of(found: Comparison) -> Iterator[str]:
-    """For people."""
-    yield f"a reload of penstockd (process {found.pid}) would change:"
+def lines_of(found: Comparison, *, refused: bool) -> Iterator[str]:
+    """For people. ``refused``: the files have mistakes, so a reload would change nothing yet."""
+    which = f"a reload of penstockd (process {found.pid})"
+    if refused:
+        yield f"{which} would be refused for these mistakes; once they are mended it would change:"
+    else:
+        yield f"{which} would change:"
     for change in found.changes:
         yield f"  {change}"
     for job in found.jobs:

@@ -7,7 +7,14 @@ from dataclasses import asdict
 from ..policy.mistakes import FileMistake
 from ..supervisor.examination import Examined
 from .against_running import Comparison, compare, lines_of, refusals
-from .control_client import ConfigUnreadable, NotAsked, control_path, status
+from .control_client import (
+    ConfigUnreadable,
+    NobodyThere,
+    NotAsked,
+    control_path,
+    runs_elsewhere,
+    status,
+)
 from .findings import CheckReport
 from .full_check import check_files
 from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
@@ -52,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
             answer = status(control_path(options.config))
             report.add_refusals(refusals(answer, options.config))
             compared = compare(answer, examined)
+        except NobodyThere as error:
+            unasked = runs_elsewhere(options.config) or str(error)
         except (NotAsked, ConfigUnreadable) as error:
             unasked = str(error)
     if options.output == "json":
@@ -68,7 +77,8 @@ def _print(examined: Examined, report: CheckReport, compared: Comparison | None)
     complain(f"unchecked: {each}" for each in report.unchecked)
     if not report.mistakes:
         tell([_summary(examined, report)])
-    tell(lines_of(compared) if compared is not None else ())
+    if compared is not None:
+        tell(lines_of(compared, refused=bool(report.mistakes)))
 
 
 def _summary(examined: Examined, report: CheckReport) -> str:

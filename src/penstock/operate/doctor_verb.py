@@ -16,7 +16,8 @@ Says what this host can hold jobs to, by looking and by trying, and what to do a
 It must run as the user that runs penstockd, and may run beside it: groups and directories that it
 tries things with are its own, for a moment."""
 _EPILOG = """\
-exit status: 0, nothing is missing; 1, something is; 2, the files have mistakes
+exit status: 0, nothing is missing, though something may be held in part only; 1, something is
+missing; 2, the files have mistakes
 
   penstockd doctor --config /etc/penstock/penstockd.toml"""
 _WIDTH = 22

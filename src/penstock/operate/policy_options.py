@@ -5,7 +5,7 @@ import os
 
 from ..policy.mistakes import FileMistake, located
 from ..policy.policy_file import Policy, read_policy
-from ..policy.toml_positions import KeyLines
+from ..policy.toml_positions import KeyLines, parent_key
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..supervisor.kernel.bounded_read import read_file
 
@@ -23,14 +23,20 @@ class PolicyText:
         self._lines = KeyLines(data)
 
     def line_of(self, key: str) -> int | None:
-        """On which line the key stands; None if it stands nowhere."""
-        return self._lines.of(key)
+        """On which line the key stands, or the table that could have it; None if there is none.
+
+        A client that the policy does not have is on no line: the first of the others is not it.
+        """
+        known = self._lines.has(key) or self._lines.has(parent_key(key))
+        return self._lines.of(key) if known else None
 
     def at(self, key: str) -> str:
-        """``commands.ls.arguments (policy.toml:12)``."""
-        line = self.line_of(key)
-        name = os.path.basename(self.path)
-        return f"{key} ({name}:{line})" if line is not None else key
+        """``commands.ls.arguments (policy.toml:12)``, and of a key that is not there just that."""
+        name, line = os.path.basename(self.path), self.line_of(key)
+        if self._lines.has(key):
+            return f"{key} ({name}:{line})"
+        missing = f"not in {name}" if line is None else f"not set in the table at {name}:{line}"
+        return f"{key} ({missing})"
 
 
 def read_policy_text(path: str, refused: list[FileMistake]) -> PolicyText | None:

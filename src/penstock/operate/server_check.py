@@ -45,8 +45,8 @@ def check_server(
         transport_limits(config)
     except TransportError as error:
         found.wrong(*str(error).split("\n"))
-    owners = standpoint.owners | ({user.uid} if user is not None else frozenset())
-    found.warn(*_writable_by_others(config, owners, standpoint))
+    if user is not None:  # whose files these may be is not known without it
+        found.warn(*_writable_by_others(config, standpoint.owners | {user.uid}, standpoint))
 
 
 def check_addresses(config: Config, found: Findings, standpoint: Standpoint) -> None:

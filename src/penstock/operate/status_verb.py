@@ -2,7 +2,15 @@
 
 import argparse
 
-from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, control_path, status
+from .control_client import (
+    ConfigUnreadable,
+    ControlAnswer,
+    NobodyThere,
+    NotAsked,
+    control_path,
+    runs_elsewhere,
+    status,
+)
 from .verb_options import add_config, add_output, not_done, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
@@ -30,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
         answer = status(control_path(options.config))
     except ConfigUnreadable as error:
         return not_done(error.mistakes, options.output, 2)
+    except NobodyThere as error:
+        return not_done([runs_elsewhere(options.config) or error], options.output, 1)
     except NotAsked as error:
         return not_done([error], options.output, 1)
     if options.output == "json":

@@ -125,7 +125,7 @@ def issue(
     lifetime = timedelta(days=days) if hours is None else timedelta(hours=hours)
     stem = file_stem(name)
     with changing(directory) as place:
-        place.free(stem, f"renew it with penstock certs renew {name}, or move the pair away")
+        place.free(stem, _instead_of_issuing(directory, stem, name, server_names))
         return _issued(
             place, authority, stem, subject, key.public_key(), lifetime, [usage], names,
             key_pem(key, passphrase),
@@ -136,6 +136,7 @@ def renew(
     directory: Path,
     name: str,
     *,
+    server_names: Sequence[str] = (),
     days: int | None = None,
     hours: int | None = None,
     new_key: bool = False,
@@ -143,13 +144,18 @@ def renew(
     ca_passphrase: bytes | None = None,
 ) -> Issued:
     """Replaces a certificate that the CA of ``directory`` has issued by one with the same names, as
-    long-lived as it was, or for ``days`` or ``hours``.
+    long-lived as it was, or for ``days`` or ``hours``. ``server_names`` take the place of the names
+    that a server's has.
 
     Its key stays, which is not even read, unless ``new_key``: then there is another one, encrypted
     with ``passphrase``. A certificate with the same key is replaced in one step, so that it fits
     its key at each moment. Raises as ``issue``; CertificateError for one that was revoked, if its
     key is to stay.
     """
+    try:
+        names = [general_name(text) for text in server_names]
+    except ValueError as error:
+        raise NameRefused(str(error)) from error
     stem = file_stem(name)
     if stem == _CA_STEM:
         raise CertificateError(
@@ -172,6 +178,11 @@ def renew(
                 f"{path} does not say whether it is a server's or a client's (extended key usage): "
                 "move the pair away, and make another one with penstock certs issue"
             )
+        if names and SERVER_AUTH not in usages:
+            raise CertificateError(
+                f"{path} is a client's, which has no host names: leave --host out, or move the "
+                f"pair away and make a server's with penstock certs issue {name} --host NAME"
+            )
         lifetime = old.not_valid_after_utc - old.not_valid_before_utc - CLOCK_SKEW
         if hours is not None:
             lifetime = timedelta(hours=hours)
@@ -181,8 +192,24 @@ def renew(
         public = key.public_key() if key is not None else old.public_key()
         return _issued(
             place, authority, stem, old.subject, public, lifetime, sorted(usages, key=str),  # type: ignore[arg-type]
-            alternatives_in(old), key_pem(key, passphrase) if key is not None else None,
+            x509.SubjectAlternativeName(names) if names else alternatives_in(old),
+            key_pem(key, passphrase) if key is not None else None,
         )  # fmt: skip
+
+
+def _instead_of_issuing(directory: Path, stem: str, name: str, server_names: Sequence[str]) -> str:
+    """What to do where there are files of this name."""
+    again = f"renew it with penstock certs renew {name}"
+    try:
+        there = x509.load_pem_x509_certificate((directory / f"{stem}.crt").read_bytes())
+        if bool(server_names) != (SERVER_AUTH in (usages_of(there) or ())):
+            kind = "client's" if server_names else "server's"
+            return f"it is a {kind}, so move the pair away, or take another name"
+    except (OSError, *UNREADABLE):
+        pass
+    if server_names:
+        again += ", with --host NAME for each name if these are to change: they are kept otherwise"
+    return f"{again}; or move the pair away"
 
 
 def _check_is_of(certificate: x509.Certificate, path: Path, name: str) -> None:

@@ -157,8 +157,12 @@ def _listen(table: Table, default: tuple[str, ...]) -> tuple[Address, ...]:
             table.wrong("listen", f"{len(value)} addresses", remedy)
         elif isinstance(value, list):
             texts = tuple(table.texts("listen"))
+        elif not isinstance(value, str):
+            remedy = 'write an address and a port in quotes, such as "127.0.0.1:8443"'
+            table.wrong("listen", f"{show(value)} is no text", remedy)
+            texts = ()
         elif value != "" or default:
-            texts = (table.text("listen"),)
+            texts = (value,)
     addresses: list[Address] = []
     for text in texts:
         try:

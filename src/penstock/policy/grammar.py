@@ -237,7 +237,8 @@ class Grammar:
             return Mismatch(index, f"{what} is missing: it must be {' or '.join(wanted)}")
         shown = repr(argument if len(argument) <= 60 else argument[:57] + "...")
         if not wanted:
-            return Mismatch(index, f"{what}, {shown}, is not granted: there are at most {index}")
+            most = f"there are at most {index}" if index else "the command takes no arguments"
+            return Mismatch(index, f"{what}, {shown}, is not granted: {most}")
         return Mismatch(index, f"{what}, {shown}, is not granted: it must be {' or '.join(wanted)}")
 
 

@@ -5,11 +5,13 @@ for each command, class or bound of output that is not as it was. What was only 
 otherwise has no line.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
 from .grammar import Grammar
+from .limit_changes import limit_changes
+from .limit_classes import LimitClass
 from .policy_file import VERBS, ClientPolicy, Policy
 
 # What a client's line says by itself, or what is no key of its own.
@@ -38,7 +40,7 @@ def policy_changes(before: Policy, now: Policy) -> list[str]:
         *_revoked(before, now),
     ]
     lines += _tables("command", before.commands, now.commands, _users_of(before, now))
-    lines += _tables("class", before.classes, now.classes, {})
+    lines += _classes(before.classes, now.classes)
     if before.output != now.output:
         lines.append(f"[output] has other {_keys(before.output, now.output)}")
     if before.on_revoke != now.on_revoke:
@@ -87,6 +89,9 @@ def _changed(before: ClientPolicy, now: ClientPolicy) -> list[str]:
             continue
         name = _KEYS.get(key, key)
         old, new = getattr(before, key), getattr(now, key)
+        if isinstance(old, LimitClass) and isinstance(new, LimitClass):
+            parts.append(f"has {', '.join(limit_changes(old, new, 'limits.'))}")
+            continue
         numbers = isinstance(old, int) and isinstance(new, int)
         parts.append(f"has {name} {new} instead of {old}" if numbers else f"has other {name}")
     return parts
@@ -119,14 +124,26 @@ def _users_of(before: Policy, now: Policy) -> dict[str, list[str]]:
 def _tables(
     what: str, before: dict[str, Any], now: dict[str, Any], users: dict[str, list[str]]
 ) -> list[str]:
-    lines = [f"{what} {name} is new" for name in sorted(now.keys() - before.keys())]
-    lines += [f"{what} {name} is gone" for name in sorted(before.keys() - now.keys())]
+    lines = _new_and_gone(what, before, now)
     for name in sorted(before.keys() & now.keys()):
         keys = _keys(before[name], now[name])
         if keys:
             whom = f", which concerns {_listed(users[name])}" if name in users else ""
             lines.append(f"{what} {name} has other {keys}{whom}")
     return lines
+
+
+def _classes(before: dict[str, LimitClass], now: dict[str, LimitClass]) -> list[str]:
+    lines = _new_and_gone("class", before, now)
+    for name in sorted(before.keys() & now.keys()):
+        if parts := limit_changes(before[name], now[name]):
+            lines.append(f"class {name} has {', '.join(parts)}")
+    return lines
+
+
+def _new_and_gone(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    lines = [f"{what} {name} is new" for name in sorted(now.keys() - before.keys())]
+    return lines + [f"{what} {name} is gone" for name in sorted(before.keys() - now.keys())]
 
 
 def _differing(before: object, now: object) -> list[str]:

@@ -158,7 +158,8 @@ def _key(name: str) -> str:
 
 
 def _shown(value: object) -> str:
+    """As the file would have it, whose strings, lists and booleans are written as JSON's."""
     if value in (None, "", []):
         return "not set"
-    text = repr(value)
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -35,6 +35,11 @@ def key_lines(text: str) -> dict[str, int]:
     return _scanned(text).lines
 
 
+def parent_key(key: str) -> str:
+    """That of the table that the key stands in, or would stand in; "" of a first step."""
+    return _LAST_STEP.sub("", key)
+
+
 def _scanned(text: str) -> "_Scanner":
     scanner = _Scanner(text)
     with contextlib.suppress(_Stopped, RecursionError, ValueError):  # what was found stays true
@@ -59,13 +64,17 @@ class KeyLines:
         """The lines of ``[tables]``, ascending."""
         return self._scan().heads
 
+    def has(self, key: str) -> bool:
+        """Whether this very key stands in the file."""
+        return key in self._scan().lines
+
     def of(self, key: str) -> int | None:
         """The line of the key or, of one that is missing, of what should have it."""
         lines = self._scan().lines
         while key:
             if key in lines:
                 return lines[key]
-            shorter = _LAST_STEP.sub("", key)
+            shorter = parent_key(key)
             if shorter == key:
                 return None
             key = shorter

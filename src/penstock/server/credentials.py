@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import ssl
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,13 +35,12 @@ _AUTHORITIES_BYTES: Final = 4 << 20
 _LISTS_BYTES: Final = 16 << 20
 _READ_REMEDIES: Final[Mapping[int | None, str]] = {
     errno.ENOENT: "; make it (penstock certs), or name another one",
-    errno.EACCES: "; let the server's user read it: chown it to that user",
 }
 # Of an ssl.SSLError: which key is wrong, what is, and what to do.
 _REASONS: Final = {
     "KEY_VALUES_MISMATCH": (
-        *("key", "is not the key of the certificate"),
-        "name the one that it was issued for, or issue both anew",
+        *("key", "is not the key of {certificate} ([tls] certificate)"),
+        "give the pair that was made together, or issue both anew",
     ),
 }
 
@@ -89,7 +89,7 @@ def load_credentials(config: Config) -> Credentials:
             ("client_ca", config.tls_client_ca, _AUTHORITIES_BYTES),
             ("crl", config.tls_crl, _LISTS_BYTES),
         )
-        if path and (data := _read(key, path, most_bytes, mistakes)) is not None
+        if path and (data := _read(key, path, most_bytes, mistakes, config.server_user)) is not None
     }
     passphrase = None
     if "key_passphrase_file" in files:
@@ -122,7 +122,9 @@ def load_credentials(config: Config) -> Credentials:
     return Credentials(context, revocations, untimely, tls_files(files, revocations))
 
 
-def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | None:
+def _read(
+    key: str, path: str, most_bytes: int, mistakes: list[str], user: str | None
+) -> bytes | None:
     """None if it cannot be read, which adds a mistake; a secret that others can read adds one."""
     try:
         if key.startswith("key"):
@@ -134,13 +136,25 @@ def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | 
     try:
         return read_file(path, most_bytes)
     except OSError as error:
-        mistakes.append(f"[tls] {key}: {path}: {error.strerror}{_remedy(error)}")
+        said = f"[tls] {key}: {path}: {error.strerror}{_remedy(error, path, user)}"
+        if not stat.S_ISREG(_mode(path)):  # a directory's mode is not what is wrong with it
+            mistakes[:] = [text for text in mistakes if not text.startswith(f"[tls] {key}: ")]
+        mistakes.append(said)
         return None
 
 
-def _remedy(error: OSError) -> str:
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return stat.S_IFREG
+
+
+def _remedy(error: OSError, path: str, user: str | None) -> str:
     if "; " in (error.strerror or ""):
         return ""  # of FileRefused, which says so itself
+    if error.errno == errno.EACCES:
+        return f"; let the server's user read it, as by: chown {user or os.geteuid()} {path}"
     return _READ_REMEDIES.get(error.errno, "; name another one")
 
 
@@ -205,6 +219,7 @@ def _file_mistakes(error: Exception, files: Mapping[str, bytes], config: Config)
     reason = error.reason if isinstance(error, ssl.SSLError) else ""
     if reason in _REASONS:
         key, what, remedy = _REASONS[reason]
+        what = what.format(certificate=config.tls_certificate)
         return [f"[tls] {key}: {config.tls_key} {what}; {remedy}"]
     # OpenSSL does not say which file it could not read.
     said = [

@@ -182,11 +182,13 @@ def diagnose(facts: Facts) -> list[Finding]:
 
 def blocked_way(facts: Facts) -> tuple[str, str]:
     """What it means that the way is blocked, and what to do."""
+    real = os.path.realpath(facts.interpreter)  # of an environment: the Python that made it
     return (
         f"the server's user cannot use {facts.blocked}, which is on the way to Python "
-        f"({facts.interpreter}) or to penstock's code ({', '.join(own_code.DIRECTORIES)})",
-        "install both where every user may read and execute them, as by python3 -m venv "
-        "/opt/penstock, and start penstockd from there",
+        f"({facts.interpreter}, which is {real}) or to penstock's code "
+        f"({', '.join(own_code.DIRECTORIES)})",
+        "install both where every user may read and execute them, as by /usr/bin/python3 -m venv "
+        "/opt/penstock, whose Python is the system's, and start penstockd from there",
     )
 
 

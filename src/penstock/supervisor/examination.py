@@ -180,7 +180,10 @@ def _examine_policy(
             then.close()
             texts += [text for text in then.mistakes if text not in texts]
         found.unchecked += located(path, data, found.on_host.unchecked)
-    found.mistakes += located(path, data, texts)
+    of_policy = [text for text in texts if not text.startswith("job_uids: ")]
+    found.mistakes += located(path, data, of_policy)
+    of_config = [text for text in texts if text not in of_policy]
+    found.mistakes += located(found.config_path, found.config_data, of_config)
 
 
 def _no_toml(texts: Sequence[str]) -> bool:

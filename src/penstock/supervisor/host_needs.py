@@ -36,11 +36,11 @@ def unheld(policy: Policy, facts: Facts) -> list[str]:
         commands = [each for each in policy.commands.values() if each.class_name == name]
         if commands:
             starts = f"starts of {_listed(each.name for each in commands)}"
-            mistakes += _mistakes(dotted("classes", name, "needs"), limit_class, entries, starts)
+            mistakes += _mistakes(dotted("classes", name), limit_class, entries, starts)
     mistakes += _isolation(policy, isolations, root=facts.root)
     totals = [_of_totals(entry, facts.cgroups) for entry in entries]
     for client in policy.clients.values():
-        where = dotted("clients", client.id, "limits", "needs")
+        where = dotted("clients", client.id, "limits")
         mistakes += _mistakes(where, client.totals, totals, f"starts of {client.id}")
     return mistakes
 
@@ -64,14 +64,23 @@ def _isolation(
 def _mistakes(
     where: str, limits: LimitClass, entries: Sequence[Enforcement], starts: str
 ) -> list[str]:
-    return [_text(where, entry, starts) for entry in limits.unmet(entries)]
+    unmet = {entry.limit: entry for entry in limits.unmet(entries)}
+    read, write = unmet.get("disk_read"), unmet.get("disk_write")
+    if read and write and read == replace(write, limit="disk_read"):
+        # Most write both as one, and are told so once.
+        unmet = {name: entry for name, entry in unmet.items() if entry not in (read, write)}
+        return [
+            _text(f"{where}.disk", read, starts, name="disk"),
+            *(_text(f"{where}.{name}", entry, starts) for name, entry in unmet.items()),
+        ]
+    return [_text(f"{where}.{name}", entry, starts) for name, entry in unmet.items()]
 
 
-def _text(where: str, entry: Enforcement, starts: str) -> str:
+def _text(where: str, entry: Enforcement, starts: str, name: str = "") -> str:
     why = f" ({entry.detail})" if entry.detail else ""
     return (
-        f"{where}: {entry.limit} is required and {entry.state} on this host{why}, so {starts} are "
-        f"refused; {remedy_of(entry)}"
+        f"{where}: {name or entry.limit} is required and {entry.state} on this host{why}, so "
+        f"{starts} are refused; {remedy_of(entry)}"
     )
 
 

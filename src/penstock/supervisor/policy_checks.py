@@ -1,5 +1,5 @@
-"""What is doubtful in a good policy and configuration: shells by accident, keys that may be in the
-wrong place, shared disks."""
+"""What is doubtful in a good policy and configuration: shells by accident, scripts that jobs do not
+find, keys that may be in the wrong place, shared disks."""
 
 import os
 
@@ -7,12 +7,16 @@ from ..policy.configuration import Config
 from ..policy.policy_file import Policy
 from ..policy.shells import shell_warning
 from ..policy.toml_tables import dotted
+from .files.script_doubts import script_doubts
 from .storage import filesystems
 
 
 def policy_warnings(policy: Policy) -> list[str]:
     """One line for each part of a policy that may not mean what its author thinks."""
     warnings = shell_warnings(policy)
+    root = os.geteuid() == 0
+    for command in policy.commands.values():
+        warnings += script_doubts(command, root=root)
     unsaid = sorted(policy.revoked.clients.difference(policy.stray_on_revoke))
     if unsaid:
         warnings += [

@@ -60,11 +60,16 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
     return found, warnings
 
 
+def runs_others(path: str) -> bool:
+    """Is the program an interpreter or a wrapper, by its name or that of what it leads to?"""
+    # A link of any name may lead to an interpreter.
+    names = programs.names_of(path) | programs.names_of(os.path.realpath(path))
+    return bool(names & _RUN_OTHERS)
+
+
 def _paths(command: Command) -> Iterator[str]:
     """Files among the words that the policy has fixed, if the program is one that runs others."""
-    # A link of any name may lead to an interpreter.
-    names = programs.names_of(command.path) | programs.names_of(os.path.realpath(command.path))
-    if not names & _RUN_OTHERS:
+    if not runs_others(command.path):
         return
     words = [*command.fixed]
     for slot in command.grammar.slots:
