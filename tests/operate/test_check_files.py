@@ -133,12 +133,12 @@ def test_a_file_that_is_no_toml_is_looked_at_as_far_as_it_can_be_read(place: Pla
 
 def test_what_the_host_does_not_hold_is_a_mistake(place: Place) -> None:
     """A class that requires what nothing here can hold would have each start refused."""
-    place.spoil(place.policy, 'needs = { all = "best_effort" }', 'storage = "1GB"')
+    line = place.spoil(place.policy, 'needs = { all = "best_effort" }', 'storage = "1GB"')
     texts = [str(each) for each in check(place).mistakes]
     wrong = [text for text in texts if "classes.small.storage: storage is required" in text]
     assert len(wrong) == 1
     assert "so starts of ls, seq are refused" in wrong[0]
-    assert f"{place.policy}:1: " in wrong[0]  # of the class, as it has no such key
+    assert f"{place.policy}:{line}: " in wrong[0]
 
 
 def test_what_gives_a_shell_is_a_warning_and_no_mistake(

@@ -144,7 +144,7 @@ def test_a_needed_key_that_stands_below_a_table_is_one_mistake() -> None:
         ('"[::1]:9443"', "[]", "listen: 0 addresses; name from 1 to 16"),
         ('"[::1]:9443"', str(["a:1"] * 17), "listen: 17 addresses; name from 1 to 16"),
         ('"[::1]:9443"', "[1]", "listen: holds what is not a string"),
-        ('"[::1]:9443"', "9443", "listen: 9443 is not a string"),
+        ('"[::1]:9443"', "9443", "listen: 9443 is not a string; write an address and a port"),
         ('"[::1]:9443"', '"a..b:1"', "listen: 'a..b:1' is no"),
         ('"[::1]:9443"', '"0:1"', "listen: '0:1' is no"),
         ('"[::1]:9443"', '"-:1"', "listen: '-:1' is no"),

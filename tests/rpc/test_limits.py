@@ -263,8 +263,9 @@ async def test_a_handshake_ends_with_the_certificates_that_it_began_with(
             await echo(after)
 
 
-async def test_a_revoked_client_loses_its_calls() -> None:
-    """UNAUTHENTICATED at once, and its connection; others stay."""
+async def test_a_revoked_client_loses_its_calls(caplog: pytest.LogCaptureFixture) -> None:
+    """UNAUTHENTICATED at once, and its connection, with the reason in the log; others stay."""
+    caplog.set_level("INFO")
     async with serving(shared_pki()) as running:
         pem = shared_pki().clients["alice"].certificate.read_bytes()
         alice = x509.load_pem_x509_certificate(pem)
@@ -285,6 +286,7 @@ async def test_a_revoked_client_loses_its_calls() -> None:
             assert caught.value.code is StatusCode.UNAUTHENTICATED
             await channel.wait_unusable()
             await echo(other)
+    assert [text for text in caplog.messages if text.endswith("the certificate was revoked")]
 
 
 def _crl(directory: Path, *, days: int = 1) -> tuple[Pki, Path]:

@@ -93,7 +93,7 @@ async def ran(client: Client, session: Session) -> tuple[pb.Job, str]:
 
 
 def test_the_import_takes_what_is_sent(kitchen: Kitchen, server: RunningServer) -> None:
-    """By the real command line, whose standard input it is."""
+    """By the real command line, whose standard input it is; nothing sent replaces nothing."""
     (session,) = [each for each in kitchen.sessions() if each.stdin]
     command = [sys.executable, "-m", "penstock.cli", "run", "--stdin", *session.words]
     with open(kitchen.directory / session.stdin, "rb") as stdin:
@@ -106,6 +106,17 @@ def test_the_import_takes_what_is_sent(kitchen: Kitchen, server: RunningServer) 
             check=False,
         )
     assert done.stdout == session.shown, done.stderr
+    command.remove("--stdin")
+    again = subprocess.run(
+        command,
+        env=server.environment(session.client),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "nothing was sent" in again.stderr
     assert (kitchen.directory / "srv/orders/current").read_text() == "1\n2\n3\n"
 
 

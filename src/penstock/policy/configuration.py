@@ -159,7 +159,7 @@ def _listen(table: Table, default: tuple[str, ...]) -> tuple[Address, ...]:
             texts = tuple(table.texts("listen"))
         elif not isinstance(value, str):
             remedy = 'write an address and a port in quotes, such as "127.0.0.1:8443"'
-            table.wrong("listen", f"{show(value)} is no text", remedy)
+            table.wrong("listen", f"{show(value)} is not a string", remedy)
             texts = ()
         elif value != "" or default:
             texts = (value,)

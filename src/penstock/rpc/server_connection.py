@@ -91,6 +91,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self._nursery: trio.Nursery | None = None
         self._draining = False
         self._hurry = False
+        self._why = "the server is shutting down"
         self._greeted = False
         self._pinged = trio.Event()
         self._admission = CallAdmission(shared, peer, identity, refusal)
@@ -169,6 +170,8 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         """
         self._begin_nothing_new(reason.value)
         self._hurry = True
+        if reason.error is not None:
+            self._why = reason.error.message
         self.cancel_calls(reason)
         self._end_if_drained()
 
@@ -208,7 +211,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             return
         # Not while bytes wait, because they may be an ended call's answer to a slow reader.
         if self._hurry or not (self._writing or self.connection.pending_bytes):
-            self.end(Ended("drained", "the server is shutting down", reachable=True))
+            self.end(Ended("drained", self._why, reachable=True))
 
     def _all_written(self) -> None:
         self._end_if_drained()

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ...policy import programs
 from ...policy.policy_file import Command
 from ...policy.slot_places import leaf_places
 from ...policy.slots import PathSlot
@@ -12,8 +13,8 @@ from .script_files import runs_others
 
 # A job has these for itself, and sees of the host's only what its command's table names.
 _JOBS_OWN: Final = ("/tmp", "/var/tmp", "/dev/shm")
-# Behind one of these stands the program's text, and what follows that are its arguments.
-_TEXT_FOLLOWS: Final = ("-c", "-e")
+
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 
 
 def script_doubts(command: Command, *, root: bool) -> list[str]:
@@ -44,8 +45,12 @@ def script_doubts(command: Command, *, root: bool) -> list[str]:
 def _first_file(command: Command) -> str | None:
     if not runs_others(command.path):
         return None
+    # Behind one of these stands the program's text, and what follows that are its arguments. To a
+    # shell -e is something else.
+    shell = programs.names_of(command.path) & _SHELLS
+    text_follows = ("-c",) if shell else ("-c", "-e")
     for word in command.fixed:
-        if word in _TEXT_FOLLOWS:
+        if word in text_follows:
             return None
         if word.startswith("/"):
             return word
