@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from penstock.pki import ca_directory
 from penstock.pki.ca_directory import changing, read_entries
-from penstock.pki.certificate_errors import CertificateError
+from penstock.pki.certificate_errors import CertificateError, NameRefused
 from penstock.pki.certificate_index import IssuedEntry, read_index, written_index
 from penstock.pki.contents import hosts_in, serial_of, uris_in
 from penstock.pki.crl import load_crl
@@ -284,6 +284,33 @@ def test_a_renewed_one_has_the_same_names_and_the_same_time(ca: Path) -> None:
         assert (long.not_valid_after_utc - long.not_valid_before_utc).days == 9
         short = read(renew(ca, name, hours=1).certificate)
         assert short.not_valid_after_utc < old.not_valid_after_utc
+
+
+def test_a_servers_names_can_be_others(ca: Path) -> None:
+    """With the same key; a client has none, and what is no name changes nothing."""
+    issue(ca, "server", server_names=["localhost"])
+    before = read(ca / "server.crt")
+    after = read(renew(ca, "server", server_names=["a.example.org", "10.0.0.1"]).certificate)
+    assert hosts_in(after) == ["a.example.org", "10.0.0.1"]
+    assert after.public_key() == before.public_key()
+    with pytest.raises(NameRefused, match="is no name of a server"):
+        renew(ca, "server", server_names=["a b"])
+    issue(ca, "alice")
+    with pytest.raises(CertificateError, match="is a client's, which has no host names"):
+        renew(ca, "alice", server_names=["localhost"])
+    assert read(ca / "server.crt") == after
+
+
+def test_what_is_there_already_says_what_it_is(ca: Path) -> None:
+    """Because to renew a client's makes no server's."""
+    issue(ca, "server")
+    with pytest.raises(CertificateError, match="there already; it is a client's, so move the pair"):
+        issue(ca, "server", server_names=["localhost"])
+    issue(ca, "web", server_names=["localhost"])
+    with pytest.raises(CertificateError, match="there already; it is a server's"):
+        issue(ca, "web")
+    with pytest.raises(CertificateError, match="renew web, with --host NAME for each name"):
+        issue(ca, "web", server_names=["a.example.org"])
 
 
 def test_a_revoked_one_is_renewed_with_another_key_only(ca: Path) -> None:

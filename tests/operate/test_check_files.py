@@ -321,3 +321,23 @@ def test_a_reload_refuses_what_no_restart_could_use(
     if words:
         assert any(f"{place.config}:" in text and words in text for text in texts), texts
         assert set(texts) <= {str(each) for each in check_files(str(place.config))[1].mistakes}
+
+
+def test_job_uids_are_the_configurations(place: Place) -> None:
+    """Though what is wrong with them is found among the policy's users."""
+    if not IS_ROOT:
+        pytest.skip("only root has these")
+    place.set("job_uids", '"65534-70000"')  # nobody's, too
+    wrong = [each for each in check(place).mistakes if each.key == "job_uids"]
+    assert "is for clients alone" in wrong[0].what
+    assert {each.file for each in wrong} == {str(place.config)}
+
+
+def test_without_the_servers_user_nothing_is_said_of_owners(place: Place) -> None:
+    """A chown to root would be wrong as soon as the user is right."""
+    if not IS_ROOT:
+        pytest.skip("only root has this")
+    place.set("server_user", '"no-such-user"')
+    report = check(place)
+    assert any("there is no user 'no-such-user'" in str(each) for each in report.mistakes)
+    assert not any("belongs to user" in str(each) for each in report.warnings)

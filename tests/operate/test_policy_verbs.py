@@ -107,10 +107,32 @@ def test_a_line_is_explained(policy: str, capsys: pytest.CaptureFixture[str]) ->
     found = json.loads(capsys.readouterr().out)
     assert found["line"] == 5
     assert [use["line"] for use in found["open"]] == [6]
+    assert call_verb([*words, "seq", "5"]) == 2
+    assert "policy explain: write -- before the command" in capsys.readouterr().err
     assert call_verb([*words, "--"]) == 2
     assert "no command" in capsys.readouterr().err
     assert call_verb(["policy", "explain", "/no/such", "--client", "a", "--", "x"]) == 2
     assert "/no/such: No such file" in capsys.readouterr().err
+
+
+def test_what_the_file_does_not_have_is_on_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither on that of the first client, nor on one that says something else."""
+    path = tmp_path / "policy.toml"
+    path.write_text(
+        '[classes.c]\n[commands.true]\npath = "/bin/true"\nclass = "c"\n'
+        '[clients.alice]\ncommands = ["true"]\n'
+    )
+    words = ["policy", "explain", str(path), "--client"]
+    assert call_verb([*words, "alcie", "--", "true"]) == 1
+    assert "by clients.alcie (not in policy.toml)" in " ".join(capsys.readouterr().out.split())
+    assert call_verb([*words, "alcie", "-o", "json", "--", "true"]) == 1
+    assert json.loads(capsys.readouterr().out)["line"] is None
+    assert call_verb([*words, "alice", "--", "true", "x"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "argument 1, 'x', is not granted: the command takes no arguments" in said
+    assert "by commands.true.arguments (not set in the table at policy.toml:2)" in said
 
 
 @pytest.mark.parametrize("words", [["polcy"], ["polic", "test"], ["start"], ["--confg", "x"]])

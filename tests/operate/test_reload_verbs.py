@@ -55,6 +55,16 @@ def test_it_says_what_is_different(handed: Handed, capsys: pytest.CaptureFixture
         "no connection has ended",
         f"reloaded: {generations[0][:12]} is in force",
     ]
+
+    def take_up_again() -> None:
+        server.prepared()
+        server.switched()
+
+    assert asked(handed, "reload", meanwhile=take_up_again) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "nothing is different in configuration, policy and [tls]",
+        f"reloaded: {generations[0][:12]} is in force",
+    ]
     assert asked(handed, "status", meanwhile=lambda: None) == 0
     shown = capsys.readouterr().out
     assert f"generation   {generations[0]}" in shown

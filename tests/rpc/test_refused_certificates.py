@@ -64,7 +64,8 @@ def alice(pki: Pki) -> Pair:
         (
             for_servers,
             Pki.server_context,
-            "it is not for client authentication; have it signed again for that, as with: printf "
+            "it is not for client authentication; have one issued (penstock certs issue NAME), or "
+            "this one signed again for that, as with: printf "
             r"'extendedKeyUsage=clientAuth\n' | openssl x509 -req -in wrong.csr",
             "WRONG_PURPOSE",
         ),

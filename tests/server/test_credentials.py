@@ -124,6 +124,37 @@ def test_the_servers_certificate_must_be_one(pki: Pki) -> None:
         assert (found.untimely is None) is (why is None)
 
 
+def test_a_pair_that_does_not_fit_names_both_files(pki: Pki) -> None:
+    other = pki.clients["alice"].key
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(config(pki, key=str(other)))
+    (mistake,) = caught.value.mistakes
+    assert f"{other} is not the key of {pki.server.certificate} ([tls] certificate)" in mistake
+
+
+def test_a_directory_is_told_no_mode(pki: Pki, tmp_path: Path) -> None:
+    """Its mode is a directory's, and chmod 600 would mend nothing."""
+    place = tmp_path / "key"
+    place.mkdir(0o755)
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(config(pki, key=str(place)))
+    assert caught.value.mistakes == [f"[tls] key: {place}: is a directory; name a regular file"]
+
+
+def test_who_cannot_read_is_told_the_chown(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that the configuration has."""
+
+    def closed(path: str, most_bytes: int) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("penstock.server.credentials.read_file", closed)
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(dataclasses.replace(config(pki), server_user="penstock"))
+    key = str(pki.server.key)
+    (mistake,) = [text for text in caught.value.mistakes if text.startswith("[tls] key: ")]
+    assert mistake.endswith(f"; let the server's user read it, as by: chown penstock {key}")
+
+
 @pytest.mark.parametrize("key", ["certificate", "key", "client_ca", "crl", "key_passphrase_file"])
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "without end"])
 def test_what_is_no_file_is_a_mistake(pki: Pki, tmp_path: Path, key: str, kind: str) -> None:

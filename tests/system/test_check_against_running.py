@@ -47,6 +47,10 @@ def test_what_a_reload_would_change(server: RunningServer) -> None:
         wrong = check(server, "--against-running")  # of files that are misread nothing is compared
         assert wrong.returncode == 2
         assert wrong.stdout == ""
+        config.write_text('server_silence_s = 9\naudit_log = "/no/such/a"\n' + before[config])
+        wrong = check(server, "--against-running")
+        assert wrong.returncode == 2
+        assert "would be refused for these mistakes; once they are mended" in wrong.stdout
         config.write_text(
             "max_jobs = 7\n"
             + before[config].replace(f"{server.directory}/work", f"{server.directory}/other")

@@ -83,8 +83,9 @@ def refused_by_server(alert: str, certificate: Path) -> str:
         )
     if "unsupported certificate" in alert:
         return (
-            f"the server does not accept {ours}: it is not for client authentication; have it "
-            f"signed again for that, as with: {client_signed_again(certificate.stem)}"
+            f"the server does not accept {ours}: it is not for client authentication; have one "
+            "issued (penstock certs issue NAME), or this one signed again for that, as with: "
+            f"{client_signed_again(certificate.stem)}"
         )
     if "unknown ca" in alert:
         if is_named_as_its_issuer(leaf):

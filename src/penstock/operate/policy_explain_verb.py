@@ -30,17 +30,12 @@ def parser() -> argparse.ArgumentParser:
     add_policy(found)
     found.add_argument("--client", required=True, metavar="ID", help="who would ask")
     add_output(found)
-    found.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     found.usage = "penstockd policy explain POLICY --client ID [-o json] -- COMMAND ..."
     return found
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints who, what and why. Exit status: 1 if it is denied."""
-    if options.words:
-        why = "write -- before the command, so that its options are its own"
-        complain([f"penstockd policy explain: {why}: ... -- {shlex.join(options.words)}"])
-        return 2
     refused: list[FileMistake] = []
     text = read_policy_text(options.policy, refused)
     if text is None:

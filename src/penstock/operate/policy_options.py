@@ -27,7 +27,7 @@ class PolicyText:
 
         A client that the policy does not have is on no line: the first of the others is not it.
         """
-        known = self._lines.has(key) or self._lines.has(parent_key(key))
+        known = self._lines.has(key) or "." in parent_key(key)
         return self._lines.of(key) if known else None
 
     def at(self, key: str) -> str:

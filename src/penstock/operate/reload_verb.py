@@ -76,5 +76,5 @@ def _print(answer: ControlAnswer) -> None:
     if not answer.ok:
         complain(["nothing has changed"])
         return
-    tell(answer.texts("changes") or ["nothing is different: these files were in force before"])
+    tell(answer.texts("changes") or ["nothing is different in configuration, policy and [tls]"])
     tell([f"reloaded: {str(answer.fields.get('generation', ''))[:12]} is in force"])

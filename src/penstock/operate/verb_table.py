@@ -86,7 +86,12 @@ def call_verb(words: Sequence[str]) -> int:
 def _run(name: str, words: list[str]) -> int:
     module = verb_module(name)
     behind: list[str] = []
-    if VERBS[name].takes_command and "--" in words:
+    takes = VERBS[name].takes_command
+    if takes and not {"--", "-h", "--help"}.intersection(words):
+        text = "write -- before the command, so that its options are its own"
+        print(f"penstockd {name}: {text}", file=sys.stderr)
+        return 2
+    if takes and "--" in words:
         # Not left to argparse, which takes options wherever they stand.
         place = words.index("--")
         words, behind = words[:place], words[place + 1 :]
