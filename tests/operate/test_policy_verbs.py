@@ -107,8 +107,9 @@ def test_a_line_is_explained(policy: str, capsys: pytest.CaptureFixture[str]) ->
     found = json.loads(capsys.readouterr().out)
     assert found["line"] == 5
     assert [use["line"] for use in found["open"]] == [6]
-    assert call_verb([*words, "seq", "5"]) == 2
-    assert "policy explain: write -- before the command" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        call_verb([*words, "seq", "5"])
+    assert "policy explain: error: write -- before the command" in capsys.readouterr().err
     assert call_verb([*words, "--"]) == 2
     assert "no command" in capsys.readouterr().err
     assert call_verb(["policy", "explain", "/no/such", "--client", "a", "--", "x"]) == 2

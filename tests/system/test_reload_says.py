@@ -131,7 +131,7 @@ async def test_an_audit_log_elsewhere_counts_with_the_next_server(
     audit = server.directory / "certs" / "audit.jsonl"
     change(config, f'audit_log = "{audit}"\n')
     said = (await reloaded(server, True))["changes"]
-    assert any(each.startswith(f"audit_log: is '{audit}' from the next server on") for each in said)
+    assert any(each.startswith(f'audit_log: is "{audit}" from the next server on') for each in said)
     await kill_server(server)
     async with connected_again(server, "alice") as alice:
         await alice.server_info()

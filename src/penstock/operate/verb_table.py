@@ -86,16 +86,17 @@ def call_verb(words: Sequence[str]) -> int:
 def _run(name: str, words: list[str]) -> int:
     module = verb_module(name)
     behind: list[str] = []
-    takes = VERBS[name].takes_command
-    if takes and not {"--", "-h", "--help"}.intersection(words):
-        text = "write -- before the command, so that its options are its own"
-        print(f"penstockd {name}: {text}", file=sys.stderr)
-        return 2
-    if takes and "--" in words:
+    if VERBS[name].takes_command and "--" in words:
         # Not left to argparse, which takes options wherever they stand.
         place = words.index("--")
         words, behind = words[:place], words[place + 1 :]
-    return module.run(module.parser().parse_args(words, argparse.Namespace(behind=behind)))
+    parser = module.parser()
+    options, left = parser.parse_known_args(words, argparse.Namespace(behind=behind))
+    if left and VERBS[name].takes_command and not behind:
+        parser.error(f"write -- before the command, so that its options are its own: -- {left[0]}")
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return module.run(options)
 
 
 def _group_help(group: str, names: Sequence[str]) -> str:
