@@ -28,8 +28,8 @@ from penstock.server.preparation import GenerationError, with_credentials
 from penstock.server.transport_settings import TransportError, transport_limits
 from penstock.supervisor import locks
 from penstock.supervisor.client_listeners import open_listeners
-from penstock.supervisor.doctor import Facts, gather
 from penstock.supervisor.examination import examine
+from penstock.supervisor.host_facts import Facts, gather
 from penstock.supervisor.startup import StartupError, make_directories
 from penstock.supervisor.users.command_users import open_users
 from penstock.supervisor.users.user_table import TableDamaged

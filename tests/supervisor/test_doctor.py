@@ -11,7 +11,8 @@ from this_run import new_group
 from penstock.policy.configuration import parse_config
 from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
 from penstock.policy.policy_file import parse_policy
-from penstock.supervisor.doctor import Facts, Finding, diagnose, examine_host
+from penstock.supervisor.doctor import Finding, diagnose, examine_host
+from penstock.supervisor.host_facts import Facts
 
 GOOD = Facts(
     root=True,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
 from penstock.policy.policy_file import parse_policy
-from penstock.supervisor.doctor import Facts
+from penstock.supervisor.host_facts import Facts
 from penstock.supervisor.host_needs import unheld
 
 FACTS = Facts(

@@ -13,9 +13,10 @@ from ..policy.mistakes import unlocated
 from ..policy.policy_file import Policy
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..supervisor import earlier_server, startup
-from ..supervisor.doctor import blocked_way, gather
+from ..supervisor.doctor import blocked_way
 from ..supervisor.examination import Examined, examine
 from ..supervisor.files.script_files import find_scripts
+from ..supervisor.host_facts import gather
 from ..supervisor.host_needs import unheld
 from ..supervisor.ipc.run_directory import LOCK_NAME
 from ..supervisor.kernel.bounded_read import read_file

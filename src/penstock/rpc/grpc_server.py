@@ -3,7 +3,6 @@
 import ssl
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import purerpc
@@ -15,7 +14,7 @@ from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
 from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR
 from .internal_errors import OnInternalError, log_internal_error, reported
-from .lag import Lag, LagMeter
+from .lag import LagMeter
 from .limits import SERVER_DEFAULTS, Limits, MessageLimits
 from .lingering import Lingering
 from .message_stream import HeldData
@@ -25,30 +24,14 @@ from .served_methods import served_methods
 from .server_call import Admit, CallContext, Peer, RefusalOf
 from .server_connection import ServerConnection
 from .server_state import ClientLoad, Shared
+from .server_statistics import Statistics
 from .tls.acceptor import Acceptor
 from .tls.transport_interface import Transport
 from .turns import FairTurns
 
-__all__ = ["CallContext", "Peer", "Server", "Statistics"]
+__all__ = ["CallContext", "Peer", "Server"]
 
 _SHUTDOWN_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """``refused`` counts by kind what was not served; ``ended`` counts connections by reason.
-
-    ``lingering`` connections are refused ones whose peers may still read the reason. ``lag`` is
-    that of the event loop, for which every client waits, while ``serve`` runs.
-    """
-
-    connections: int
-    handshakes: int
-    lingering: int
-    running_calls: int
-    refused: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, int] = field(default_factory=dict)
-    lag: Lag = field(default_factory=Lag)
 
 
 class Server:

@@ -10,7 +10,7 @@ of them at once. What would follow from a mistake only is
 not looked at: with a wrong ``server_user``, for example, no user.
 
 Not looked at here: files of ``[tls]``, which are the server's to read (server/credentials.py); what
-the kernel of this host holds (doctor.py); and what is in use at the moment (locks, ports).
+the kernel of this host holds (host_facts.py); and what is in use at the moment (locks, ports).
 """
 
 import errno

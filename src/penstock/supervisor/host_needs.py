@@ -1,7 +1,7 @@
 """What a policy requires and this host does not hold, so that starts would be refused (pure).
 
 A start is refused for it one by one (job/start_requirements.py), by what the kernel then says of
-that job. This is the same question, asked beforehand of what doctor.py has tried.
+that job. This is the same question, asked beforehand of what host_facts.py has tried.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,8 @@ from ..policy.limit_classes import (
 )
 from ..policy.policy_file import Policy
 from ..policy.toml_tables import dotted
-from .doctor import Facts, remedy_of
+from .doctor import remedy_of
+from .host_facts import Facts
 from .isolation import unmet_by
 
 # blk-throttle of cgroup v1 holds each group alone: see cgroups/v1.py.
