@@ -37,7 +37,7 @@ from ..policy.settings_in_force import settings_text
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
-from .dispatch import Dispatcher, Host
+from .dispatch import Dispatcher
 from .examination import Examined
 from .files.program_files import ProgramFiles
 from .files_in_force import FilesInForce
@@ -51,6 +51,7 @@ from .isolation_probe import probe
 from .job import rlimits
 from .job.spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
 from .job.start_check import StartCheck
+from .job_launch import Host
 from .kernel.loop import READ, Loop, Timer
 from .kernel.reap import strangers
 from .logs.log_file import LogFile
