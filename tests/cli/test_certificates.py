@@ -269,3 +269,12 @@ def test_two_clients_with_one_file_name_are_told_apart(ca: Path, there: str, ask
     assert (ca / "td-a.crt").read_bytes() == before
     renew(ca, there)
     assert identity_in(ca / "td-a.crt") == there
+
+
+def test_a_server_without_a_host_is_said_to_be_a_client(ca: Path) -> None:
+    """Because it is what one types who has forgotten --host."""
+    done = penstock(ca, "issue", "--dir", ".", "server")
+    assert (done.returncode, "for the client server" in done.stdout) == (0, True)
+    assert "It is a client's certificate" in done.stderr
+    assert "--host HOST" in done.stderr
+    assert penstock(ca, "issue", "--dir", ".", "alice").stderr == ""
