@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """What a test's processes inherit, and that what they leave behind becomes a child of ours."""
+    if compiled := os.environ.get("PENSTOCK_TEST_COMPILED"):  # tools/test has named a directory
+        # In this process alone: each worker would compile all tests and rewrite their assertions.
+        sys.pycache_prefix, sys.dont_write_bytecode = compiled, False
     this_run()  # before pytest-xdist starts its workers, which are of the same run
     take_ordinary_state()
     become_subreaper()

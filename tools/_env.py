@@ -54,6 +54,11 @@ class Environment:
     tools: Path
     cache: Path
 
+    @property
+    def compiled(self) -> Path:
+        """Where this user's tests have what Python compiles, so that a checkout stays clean."""
+        return self.cache / "compiled" / str(os.geteuid())
+
     def script(self, name: str) -> Path:
         """A console script of the project."""
         return self.python.parent / name
@@ -334,6 +339,8 @@ def _remove_unused(base: Path) -> None:
         marker = directory / _COMPLETE
         if marker.exists() and marker.stat().st_mtime < time.time() - _UNUSED_S:
             shutil.rmtree(directory, ignore_errors=True)
+            for compiled in base.glob(f"cache/compiled/*/{directory.relative_to('/')}"):
+                shutil.rmtree(compiled, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """tools/test --quick: the checks and tests of the named files alone, on the source, in seconds."""
 
 import ast
-import os
 import sys
 from pathlib import Path
 
@@ -86,9 +85,9 @@ def _check(steps: Steps, environment: Environment, paths: list[Path]) -> None:
 
 
 def _run_tests(steps: Steps, environment: Environment, arguments: list[str]) -> None:
-    # Compiled files outside of the checkout; in the option, so that no child inherits it.
-    compiled = environment.cache / "compiled" / str(os.geteuid())
-    command: list[Word] = [environment.python, "-X", f"pycache_prefix={compiled}", "-m", "pytest"]
+    # In the option, so that no child inherits it.
+    prefix = f"pycache_prefix={environment.compiled}"
+    command: list[Word] = [environment.python, "-X", prefix, "-m", "pytest"]
     command += ["-o", f"cache_dir={environment.cache / 'pytest'}", "--durations=5"]
     if not any(word.startswith("-m") for word in arguments):
         command += ["-m", NOT_BY_DEFAULT]

@@ -30,12 +30,10 @@ test.recv(1)
 """
 # The whole supervisor, but for which server it starts.
 _PROGRAM = """
-import os, sys, tomllib
+import os, sys
 sys.path.insert(0, {source!r})
 from penstock.supervisor import command_line, daemon
-def server_command(config, *_):
-    with open(config, "rb") as file:
-        run_dir = tomllib.load(file)["run_dir"]
+def server_command(config, run_dir):
     path = os.path.join(run_dir, "supervisor.sock")
     return [sys.executable, "-I", "-c", {server!r}, path, {test!r}]
 daemon.server_command = server_command

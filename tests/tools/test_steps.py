@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Steps:
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    # This process has other descendants than those of its steps, as tests/lib/forked_program.py's.
+    monkeypatch.setattr(_steps, "end_descendants", lambda left: None)
+    monkeypatch.setattr(_steps, "show_stacks", lambda: None)
     (tmp_path / UNDER_WAY).mkdir()
     return Steps(dict(os.environ), tmp_path)
 
@@ -38,14 +41,6 @@ def test_a_failure_is_kept_and_the_next_step_runs(
     assert "bad" in steps.table()
 
 
-@pytest.fixture
-def _own_descendants(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process has others than those of its steps."""
-    monkeypatch.setattr(_steps, "end_descendants", lambda left: None)
-    monkeypatch.setattr(_steps, "show_stacks", lambda: None)
-
-
-@pytest.mark.usefixtures("_own_descendants")
 def test_a_budget_names_the_step_and_the_test_under_way(steps: Steps) -> None:
     """And nothing runs after it."""
     steps.budget_s = 0.2
@@ -61,7 +56,6 @@ def test_a_budget_names_the_step_and_the_test_under_way(steps: Steps) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_own_descendants")
 def test_only_silence_is_a_hang(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that began a moment ago is progress."""
     hang_s = slowness()

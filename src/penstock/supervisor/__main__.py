@@ -7,6 +7,7 @@ alone: what lies beside ``penstock`` cannot be found. What else lies within it n
 this process cannot import, and a test keeps the supervisor from asking for it.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -34,9 +35,13 @@ def _hear_signals() -> None:
 
 
 if __name__ == "__main__":
+    # As in penstock.server: what is imported stays, and to look for garbage meanwhile finds none.
+    gc.disable()
     _hear_signals()
     _make_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
     importlib.import_module("penstock.supervisor.logs.supervisor_log").take_over_stderr()
     main = importlib.import_module("penstock.supervisor.command_line").main
+    gc.freeze()
+    gc.enable()
     sys.exit(main(sys.argv[1:]))
