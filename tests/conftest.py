@@ -1,6 +1,7 @@
 """Async tests under Trio, loud skips without root, and a leak check after every test."""
 
 import contextlib
+import gc
 import inspect
 import os
 import sys
@@ -37,6 +38,7 @@ def pytest_configure() -> None:
     if compiled := os.environ.get("PENSTOCK_TEST_COMPILED"):  # tools/test has named a directory
         # In this process alone: each worker would compile all tests and rewrite their assertions.
         sys.pycache_prefix, sys.dont_write_bytecode = compiled, False
+    gc.disable()  # until all tests are imported: see pytest_collection_finish
     this_run()  # before pytest-xdist starts its workers, which are of the same run
     take_ordinary_state()
     become_subreaper()
@@ -99,6 +101,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (bound.args[0] if bound else _DEFAULT_TIMEOUT_S) if long else 0.0
 
     items.sort(key=length_s, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Test modules and what they import stay: no collection of garbage looks through all of them.
+
+    The check for leaks collects after each test that seems to have left a descriptor open.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

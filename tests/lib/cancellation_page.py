@@ -1,6 +1,7 @@
 """docs/cancellation.md, read: its rows, which are blocks of six fields, and its tables."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ def _trees() -> Iterator[ast.Module]:
             yield ast.parse(path.read_text())
 
 
-def defined() -> set[str]:
+@functools.cache
+def defined() -> frozenset[str]:
     """Every name that the source defines: functions and classes as ``Class.method``, and alone
     those, attributes, arguments and constants; and its files."""
     found = {path.name for path in SOURCE.rglob("*.py")}
@@ -124,9 +126,10 @@ def defined() -> set[str]:
 
     for tree in _trees():
         visit(tree, ())
-    return found
+    return frozenset(found)
 
 
+@functools.cache
 def constants() -> Mapping[str, set[float]]:
     """Values by name: constants of modules and defaults of classes' fields. A name that several
     have has several."""

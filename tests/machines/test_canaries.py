@@ -17,8 +17,6 @@ _SOON = {
     "foreign_call",
     "unlisted",
     "unsaid_gap",
-    "unwritten_start",
-    "request_race",
     "unasked_watch",
 }
 

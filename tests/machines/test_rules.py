@@ -23,7 +23,7 @@ _COMMON: Final[dict[str, Any]] = {
     # Not explain: what it traces takes ten times as long, and the steps explain enough.
     "phases": [Phase.generate, Phase.shrink],
 }
-_SHORT: Final = settings(derandomize=True, max_examples=100, stateful_step_count=30, **_COMMON)
+_SHORT: Final = settings(derandomize=True, max_examples=50, stateful_step_count=30, **_COMMON)
 
 
 @pytest.mark.parametrize(

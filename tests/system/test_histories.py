@@ -24,7 +24,7 @@ def server() -> Iterator[RunningServer]:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("batches", "programs", "kills"),
-    [(1, 20, 3), pytest.param(20, 20, 4, marks=pytest.mark.slow)],
+    [(1, 10, 2), pytest.param(20, 20, 4, marks=pytest.mark.slow)],
     ids=["short", "long"],
 )
 async def test_what_clients_of_a_killed_server_were_told_is_consistent(

@@ -116,8 +116,6 @@ async def latencies(server: RunningServer) -> tuple[list[float], list[float]]:
     return sorted(calls), sorted(connects)
 
 
-@pytest.mark.alone
-@pytest.mark.timeout(120)
 def _marks(kind: str, who: str, count: int) -> tuple[pytest.MarkDecorator, ...]:
     """One alone is milder than four of its kind, which tools/test --all has."""
     if (kind, who, count) in ALWAYS:
@@ -125,6 +123,8 @@ def _marks(kind: str, who: str, count: int) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.release,) if count == 1 else (pytest.mark.slow,)
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "who", "count"),
     [
