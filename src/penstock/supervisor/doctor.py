@@ -4,6 +4,7 @@
 what to do.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Final, Literal
 
