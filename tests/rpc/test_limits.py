@@ -241,15 +241,22 @@ async def test_new_certificates_without_dropping_connections(tmp_path: Path) -> 
 async def test_a_handshake_ends_with_the_certificates_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C33: they are replaced in its middle; the next one that begins has the new ones."""
+    """C33: the server's are replaced in its middle; the next one that begins has the new ones.
+
+    Whether the client is let in is judged by the new ones, too, which have its CA as well here
+    (tests/rpc/test_refused_certificates.py has the others).
+    """
     other = make_pki(tmp_path)
+    both = tmp_path / "both.crt"
+    both.write_bytes(shared_pki().ca.read_bytes() + other.ca.read_bytes())
+    replaced = server_ssl_context(other.server.certificate, other.server.key, both)
     handshake = TlsTransport.handshake
     begun: list[TlsTransport] = []
 
     async def replaced_meanwhile(self: TlsTransport, turns: trio.Lock) -> None:
         if self._tls.server_side and not begun:
             begun.append(self)
-            running.server.use_ssl_context(other.server_context())
+            running.server.use_ssl_context(replaced)
         await handshake(self, turns)
 
     monkeypatch.setattr(TlsTransport, "handshake", replaced_meanwhile)
