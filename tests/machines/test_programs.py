@@ -14,11 +14,18 @@ from penstock.server.rate_limits import Quotas, QuotaUse
 from penstock.server.service_whoami import WhoAmICalls
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(program=programs(), schedule=schedules())
-def test_any_program_in_any_schedule(program: Program, schedule: Schedule) -> None:
+@pytest.mark.parametrize(
+    "examples", [25, pytest.param(100, marks=(pytest.mark.slow, pytest.mark.timeout(300)))]
+)
+def test_any_program_in_any_schedule(examples: int) -> None:
     """Hypothesis shrinks what fails; FIFO in the result means that it is no race."""
-    run(program, schedule)
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(program=programs(), schedule=schedules())
+    def holds(program: Program, schedule: Schedule) -> None:
+        run(program, schedule)
+
+    holds()
 
 
 def test_the_programs_of_a_seed() -> None:
