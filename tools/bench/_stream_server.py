@@ -24,13 +24,15 @@ import grpc.aio
 import trio
 
 from penstock.jobs.standalone import open_local
+from penstock.policy.configuration import parse_config
 from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.grpc_server import Peer, Server
 from penstock.rpc.limits import SERVER_DEFAULTS
-from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.server.audit import AuditLog
 from penstock.server.authn import identify
+from penstock.server.credentials import load_credentials
+from penstock.server.generation import Generation, InForce
 from penstock.server.methods import MESSAGE_LIMITS
 from penstock.server.service import CommandService
 from penstock.server.service_info import HostInfo
@@ -65,14 +67,19 @@ def policy_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def configuration_text(directory: Path) -> str:
+    files = {"certificate": "server.crt", "key": "server.key", "client_ca": "ca.crt"}
+    lines = [f'{name} = "{directory / file}"' for name, file in files.items()]
+    return "\n".join([f'policy = "{directory / "policy.toml"}"', "[tls]", *lines]) + "\n"
+
+
 async def penstock(directory: Path) -> None:
     policy = directory / "policy.toml"
     policy.write_text(policy_text())
     audit = AuditLog(str(directory / "audit"))
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    context = server_ssl_context(
-        directory / "server.crt", directory / "server.key", directory / "ca.crt"
-    )
+    config = parse_config(configuration_text(directory).encode(), library=True)
+    credentials = load_credentials(config)
     limits = SERVER_DEFAULTS._replace(streams_per_client=5000)
 
     def identity(peer: Peer) -> Any:
@@ -81,10 +88,11 @@ async def penstock(directory: Path) -> None:
     async with open_local(policy, directory / "state") as manager:
         host = HostInfo("user", "bench", (), ())
         parsed = parse_policy(policy.read_bytes())
-        service = CommandService(manager, parsed, audit, host, trio.current_time)
+        in_force = InForce(Generation(config, parsed, credentials, parsed.hash))
+        service = CommandService(manager, in_force, audit, host, trio.current_time)
         server = Server(
             [service.service],
-            context,
+            credentials.context,
             limits=limits,
             identify=identity,
             admit=service.admit,
