@@ -215,7 +215,7 @@ def test_other_addresses_count_with_the_next_server(root: bool) -> None:
         server.switched()
         (change,) = asking.answer()["changes"]
         asking.close()
-        assert change.startswith(f"listen: is ['127.0.0.1:{new}'] from the next server on")
+        assert change.startswith(f'listen: is ["127.0.0.1:{new}"] from the next server on')
         assert connects(old)
         assert not connects(new)
         server.kill()

@@ -57,8 +57,12 @@ class ControlSocket:
         self._loop.watch(self._listener.fileno(), READ, self._accept)
 
     def listen_again(self) -> None:
-        """Makes it anew if another process has removed or replaced it. Logs instead of raising."""
-        if self._is_bound():
+        """Makes it anew if another process has removed or replaced it. Logs instead of raising.
+
+        Nothing is made in a directory that is not held, such as one that a link in the place of
+        run_dir leads to, because it is somebody else's.
+        """
+        if self._is_bound() or not self._directory.is_ours():
             return
         before = self._listener
         try:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from ..policy.configuration import Config
 from .cgroups import (
@@ -21,6 +21,7 @@ from .cgroups import (
     locked_around,
     locked_below,
     mounted,
+    nesting_mistake,
     new_life,
 )
 from .ipc.run_directory import RunDirectory
@@ -91,13 +92,8 @@ def _check_nesting(find: Callable[[str], str | None], group: str) -> None:
     """
     other = find(group)
     if other is not None:
-        side = "inside" if find is locked_around else "around"
-        raise StartupError(
-            [
-                f"cgroup_parent: {group} is {side} {other}, which another penstockd uses; one "
-                "would end the other's jobs. Name a group beside it, or stop that one"
-            ]
-        )
+        side: Literal["inside", "around"] = "inside" if find is locked_around else "around"
+        raise StartupError([nesting_mistake(group, side, other)])
 
 
 def _lock(key: str, path: str, *, patience_s: float = 0.0) -> int:

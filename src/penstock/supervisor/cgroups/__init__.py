@@ -13,7 +13,7 @@ from .hierarchy import base_mistakes, detect, detect_below
 from .interface import Group, Hierarchy
 from .life_groups import new_life
 from .limit_check import LimitChange, LimitCheck
-from .nesting import locked_around, locked_below
+from .nesting import locked_around, locked_below, nesting_mistake
 from .signalling import signal_members
 from .sweeping import Swept
 
@@ -37,6 +37,7 @@ __all__ = [
     "locked_below",
     "mounted",
     "named_place",
+    "nesting_mistake",
     "new_life",
     "signal_members",
 ]

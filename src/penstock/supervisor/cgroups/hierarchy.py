@@ -43,6 +43,7 @@ from .group_limits import GroupLimits
 from .interface import Group, Hierarchy
 from .job_group import JobGroup
 from .killer import Killer
+from .nesting import locked_below, nesting_mistake
 from .probing import try_limit
 from .sweeping import Swept, foreign_group, sweep
 from .v1 import CONTROLLERS as V1_NEEDED
@@ -261,7 +262,12 @@ def base_mistakes(mounts: Mounts, base: str, *, own: bool = True) -> list[str]:
             f"({where}: {controllers})"
         ]
     foreign = foreign_group(groups, is_ours)
-    return [] if foreign is None else [foreign]
+    if foreign is None:
+        return []
+    for group in groups:  # it may be another penstockd's, which says more
+        if (other := locked_below(group)) is not None:
+            return [nesting_mistake(group, "around", other)]
+    return [foreign]
 
 
 def usable_kind(mounts: Mounts) -> str | None:

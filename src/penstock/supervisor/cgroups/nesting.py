@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from typing import Literal
 
 
 def locked_around(directory: str) -> str | None:
@@ -33,6 +34,14 @@ def locked_around(directory: str) -> str | None:
 def locked_below(directory: str) -> str | None:
     """A group below this one that another process has locked; None if there is none. OSError."""
     return next((path for path in _below(directory) if _is_locked(path)), None)
+
+
+def nesting_mistake(group: str, side: Literal["inside", "around"], other: str) -> str:
+    """What to say of a group and another penstockd's, which is around it or below it."""
+    return (
+        f"cgroup_parent: {group} is {side} {other}, which another penstockd uses; one would end "
+        "the other's jobs. Name a group beside it, or stop that one"
+    )
 
 
 def _below(directory: str) -> Iterator[str]:
