@@ -82,6 +82,20 @@ async def test_a_job_whose_output_is_dropped_runs_at_full_speed(
     server: RunningServer, policy: str
 ) -> None:
     """Its end record and both readers tell of the same bytes; it is not held up by its bound."""
+    seen = []
+    # One that waited would not end at all, or be slow each time; what holds up one of them is other
+    # work on the machine.
+    for _ in range(3):
+        free_s, bounded_s = await with_and_without(server, policy)
+        seen.append(f"{bounded_s:.2f} s, unbounded {free_s:.2f} s")
+        if bounded_s < 5 * free_s + slowness():
+            break
+    else:
+        raise AssertionError(f"{policy}: {seen}")
+
+
+async def with_and_without(server: RunningServer, policy: str) -> tuple[float, float]:
+    """How many seconds a job takes without a bound, and with one, of which all is checked."""
     async with connect(server.endpoint("alice")) as client, trio.open_nursery() as nursery:
         free = await client.start("all")
         free_s = seconds((await client.wait(free.handle)).end, free)
@@ -106,9 +120,7 @@ async def test_a_job_whose_output_is_dropped_runs_at_full_speed(
         gap.from_offset <= each.from_offset < each.to_offset <= gap.to_offset
         for each in live.told.gaps
     )
-    print(f"{policy}: {seconds(end, job):.2f} s, unbounded {free_s:.2f} s")
-    # One that waited would not end at all; other work on the machine is not the bound's.
-    assert seconds(end, job) < 5 * free_s + slowness()
+    return free_s, seconds(end, job)
 
 
 async def test_a_job_that_waits_for_room_stands_still_and_can_be_stopped(
