@@ -35,6 +35,8 @@ class ShellOnTerminal:
     """The terminal's attributes as the shell began."""
     showing: trio.CancelScope
     """Ends what collects its output."""
+    complete: bool = False
+    """It has ended, and all that it wrote is here."""
 
     @property
     def raw(self) -> str:
@@ -121,6 +123,7 @@ class ShellOnTerminal:
             while _LAST not in self.output.out and self.output.open_streams:
                 await self.output.grown.wait()
             self.output.out[:] = self.output.out.replace(_LAST, b"")
+        self.complete = True
         return code
 
     def _write_behind(self, text: bytes) -> bool:
@@ -138,7 +141,10 @@ class ShellOnTerminal:
             os.close(fd)
 
     async def _more(self, state: str) -> None:
-        assert self.process.returncode is None, f"it ended {state}: {self.shown}"
+        if self.process.returncode is not None and not self.complete:
+            await self.end()  # its last words may come after its end
+            return
+        assert not self.complete, f"it ended {state}: {self.shown}"
         assert self.output.open_streams, f"it ended {state}: {self.shown}"
         await self.output.grown.wait()
 

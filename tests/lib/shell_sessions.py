@@ -82,7 +82,9 @@ async def _until(
     there."""
     pattern = re.compile("".join(map(_pattern, wanted)))
     while True:
-        over = shell.output.open_streams == 0 or (ends and shell.process.returncode is not None)
+        if ends and shell.process.returncode is not None:
+            await shell.end()  # its last words may come after its end
+        over = shell.output.open_streams == 0 or shell.complete
         screen = shell.screen
         lines = screen.lines[begin : None if ends else screen.row + 1]
         if not ends and lines and lines[-1].startswith(PROMPT):
