@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,24 @@ from leaks import Children, Descriptors, groups_left, job_groups, parent_groups
 from this_run import new_group
 
 
-def test_an_open_descriptor_is_seen() -> None:
+def test_an_open_descriptor_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it is; and no more once it is closed."""
+    monkeypatch.setattr("leaks._SETTLE_S", 0.1)  # nobody closes it meanwhile
     descriptors = Descriptors()
     fd = os.open("/dev/null", os.O_RDONLY)
     assert descriptors.opened_since() == {fd: "/dev/null"}
     os.close(fd)
     assert descriptors.opened_since() == {}
+
+
+def test_a_descriptor_that_a_thread_closes_at_once_is_no_leak() -> None:
+    """As of a removal of files that nobody waits for any more."""
+    descriptors = Descriptors()
+    fd = os.open("/dev/null", os.O_RDONLY)
+    closing = threading.Timer(0.05, os.close, (fd,))
+    closing.start()
+    assert descriptors.opened_since() == {}
+    closing.join()
 
 
 def test_an_orphan_is_seen_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,10 +33,18 @@ class Descriptors:
         self._before = _descriptors()
 
     def opened_since(self) -> dict[int, str]:
-        """Those open now that were not, without what garbage alone holds."""
-        if self._new():
-            gc.collect()  # some 50 ms: only where there is a suspicion
-        return self._new()
+        """Those open now that were not, without what garbage alone holds.
+
+        A thread that nobody waits for any more, such as one that removes files, closes what it has
+        open a moment later, and no event says so.
+        """
+        if not self._new():
+            return {}
+        gc.collect()  # some 50 ms: only where there is a suspicion
+        deadline = time.monotonic() + _SETTLE_S
+        while (new := self._new()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return new
 
     def _new(self) -> dict[int, str]:
         return {fd: what for fd, what in _descriptors().items() if fd not in self._before}

@@ -126,7 +126,7 @@ async def many_lives(server: RunningServer, count: int) -> None:
 @pytest.mark.parametrize(
     ("each", "cuts", "least"),
     [
-        pytest.param(3, 3, 150, id="150"),
+        pytest.param(6, 3, 300, id="300"),
         pytest.param(20, 10, 1000, marks=pytest.mark.slow, id="1000"),
     ],
 )
