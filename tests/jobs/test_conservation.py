@@ -4,15 +4,17 @@ The real log, intake and readers over a disk in memory. A program is a list of s
 finds a shortest one that breaks the promise, if there is one.
 """
 
+import contextlib
 import errno
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk, Killed
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from patience import slowness
 
@@ -281,6 +283,12 @@ def test_every_byte_is_received_or_announced(world: World, program: list[Step]) 
 
 @settings(max_examples=300, deadline=None)
 @given(world=worlds, program=programs, at=st.integers(0, 60))
+# The only segment is dropped on a disk that makes no file, neither the next one nor that of gaps.
+@example(
+    World(OutputBound(None, "drop_oldest"), 150_000),
+    [*[step("write", 1, 70_000)] * 4, setting("no_names", True)],
+    8,
+)
 def test_a_killed_server_loses_no_byte_that_was_kept(
     world: World, program: list[Step], at: int
 ) -> None:
@@ -310,17 +318,29 @@ def check_killed(world: World, program: list[Step], at: int) -> None:
     world.disk.die()
     world.followers.clear()
     log = world.log = OutputLog.load(DIRECTORY, disk=world.disk)
-    unknown = len(world.disk.produced) - log.length
-    assert unknown >= 0
-    if unknown:  # discarded, and not counted yet; nothing can know of them
-        assert unknown <= SPLICE_BYTES
-        assert world.bound.when_full.startswith("drop") or world.disk.ended
+    check_end_known(world)
     log.close_recovered()
     world.check_everything_told(log)
     # Why bytes are missing is known, unless the disk has refused to record that as well.
     if f"{DIRECTORY}/gaps" not in world.disk.refused:
         assert "damaged" not in {gap.reason for gap in log.gaps()}
     assert world.disk.open_files == 0
+
+
+def check_end_known(world: World) -> None:
+    """A log that a killed server has left goes as far as the disk could be told that it does."""
+    disk, log = world.disk, world.log
+    assert log.length <= len(disk.produced)
+    if log.length < disk.kept_end:
+        # Bytes were kept up to there, and dropped, and no file could be made to have that by its
+        # name, nor was a byte kept since.
+        names = [os.path.basename(path).partition(".")[0] for path in disk.not_made]
+        assert any(int(name) >= disk.kept_end for name in names if name.isdecimal())
+    discarded = len(disk.produced) - max(log.length, disk.kept_end)
+    if discarded > 0:  # and not counted yet; nothing can know of them
+        assert world.bound.when_full.startswith("drop") or disk.ended
+    if discarded > SPLICE_BYTES:  # nor of those whose gap the disk refused to record
+        assert disk.refused.get(f"{DIRECTORY}/gaps", -1) >= log.length
 
 
 @settings(max_examples=300, deadline=None)
@@ -540,6 +560,48 @@ def gone_on_with(world: World) -> OutputLog:
     """The log as the next server has it, after a kill now."""
     world.disk.die()
     return OutputLog.resume(DIRECTORY, limit_bytes=world.bound.limit_bytes, disk=world.disk)
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_where_a_log_has_come_to_is_known_though_a_gap_is_not(at: int) -> None:
+    """All was dropped, and the disk refuses a gap's record: an offset that readers have had is not
+    given again, also while the segment that has it by its name makes way for the next one."""
+    world = World(OutputBound(None, "drop_oldest"), None)
+    world.write(1, 1000)
+    world.take(1)
+    assert world.log.drop_oldest()
+    world.write(1, 500)
+    world.disk.faults.extend([errno.EIO, 0, errno.EIO])
+    assert world.log.discard(STDOUT_PIPE, "disk") == 500
+    world.disk.kill_after = at
+    world.write(1, 10)
+    with contextlib.suppress(Killed):
+        world.take(1)
+    world.disk.kill_after = None
+    assert gone_on_with(world).length in (1000, 1500, 1510)
+
+
+@pytest.mark.parametrize("again", range(6))
+def test_where_a_log_has_come_to_is_known_after_many_kills(again: int) -> None:
+    """All was dropped, and each server is killed before the job writes another byte: not even while
+    it takes the log over is the offset forgotten that readers have had."""
+    world = World(OutputBound(None, "drop_oldest"), None)
+    world.write(1, 1000)
+    world.take(1)
+    assert world.log.drop_oldest()
+    for at in [again, None, None]:
+        world.disk.kill_after = at
+        with contextlib.suppress(Killed):
+            world.log = gone_on_with(world)
+        world.disk.kill_after = None
+    assert (world.log.length, world.log.first) == (1000, 1000)
+    world.write(1, 7)
+    assert world.log.move(STDOUT_PIPE, 1) == 7
+    assert world.log.seal()
+    world.log.finish()
+    world.log = OutputLog.load(DIRECTORY, disk=world.disk)
+    world.check_everything_told(world.log)
+    assert (world.followers[-1].gaps, world.followers[-1].received) == (1000, 7)
 
 
 def test_a_segment_before_a_gap_is_whole_after_two_takeovers() -> None:

@@ -29,8 +29,12 @@ class FakeDisk(FakePipes):
         self.capacity_bytes = 1 << 40
         self.faults: deque[int] = deque()
         """Of the next operations that change something: 0 works, else an errno."""
-        self.refused: set[str] = set()
-        """Files that a fault has kept from a change."""
+        self.refused: dict[str, int] = {}
+        """Files that were kept from a change, and how much was produced when it was the last time."""
+        self.not_made: set[str] = set()
+        """Files of those that were to be made then."""
+        self.kept_end = 0
+        """How much was produced when bytes went into a file the last time."""
         self.short = False
         """The next splice takes a part of what it could."""
         self.kill_after: int | None = None
@@ -66,15 +70,19 @@ class FakeDisk(FakePipes):
         """All descriptors of the process are closed."""
         self._open.clear()
 
-    def _change(self, path: str) -> None:
+    def _change(self, path: str, *, create: bool = False) -> None:
         if self.kill_after is not None:
             self.kill_after -= 1
             if self.kill_after < 0:
                 self.kill_after = None
                 raise Killed
         code = self.faults.popleft() if self.faults else 0
+        if create and self.no_names:
+            code = code or errno.ENOSPC
         if code:
-            self.refused.add(path)
+            self.refused[path] = len(self.produced)
+            if create:
+                self.not_made.add(path)
             raise OSError(code, os.strerror(code), path)
 
     def _missing(self, path: str) -> FileNotFoundError:
@@ -91,9 +99,7 @@ class FakeDisk(FakePipes):
 
     def open(self, path: str, *, create: bool = False) -> int:
         if create:
-            self._change(path)
-            if self.no_names:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            self._change(path, create=True)
             if path in self.files:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             self.files[path] = bytearray()
@@ -153,6 +159,8 @@ class FakeDisk(FakePipes):
         file = self.files[path]
         assert len(file) == offset, "a hole, or bytes that are overwritten"
         file += data
+        if data:
+            self.kept_end = len(self.produced)
         return len(data)
 
     def discard(self, pipe_fd: int, count: int) -> int:

@@ -117,8 +117,7 @@ class OutputLog:
         log = cls.load(directory, disk=disk)
         log._chain.set_limit(limit_bytes)
         log.length = max(log.length, recovery.end_of_files(log.disk, directory))
-        recovery.clear(log.disk, directory, log.length)
-        log._chain.reopen_last()
+        log._chain.reopen_last(log.length)
         log.ended = False
         return log
 

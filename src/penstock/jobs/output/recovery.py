@@ -57,15 +57,20 @@ def cut(segments: list[Segment], length: int) -> list[Segment]:
     return kept
 
 
-def clear(disk: Disk, directory: str, length: int) -> None:
+def clear(disk: Disk, directory: str, length: int) -> Segment | None:
     """Removes files in the way of the next segment, which begins at ``length``.
 
-    A kill while a segment was made or removed leaves one that has nothing, or an index alone.
-    Raises OSError.
+    A kill while a segment was made or removed leaves one that has nothing, or an index alone. One
+    that has nothing, and both files, is returned instead: it is the next segment, and its name may
+    be all that has how far the log has come, should this server be killed, too. Raises OSError.
     """
+    following: Segment | None = None
     for start in _starts(disk, directory):
         if start >= length:
             segment = Segment(disk, directory, start)
+            if _is_empty(segment):
+                following = segment
+                continue
             try:
                 segment.drop()
             except OSError as error:  # a disk that is read-only, most likely
@@ -75,6 +80,21 @@ def clear(disk: Disk, directory: str, length: int) -> None:
         stem, dot, ending = name.partition(".")
         if (dot, ending) == (".", "index") and stem.isdecimal() and int(stem) not in starts:
             disk.unlink(os.path.join(directory, name))
+    return following
+
+
+def _is_empty(segment: Segment) -> bool:
+    """Whether it has both files and nothing in them that counts, so that it can be written to.
+
+    Raises OSError if this process lacks descriptors or memory.
+    """
+    try:
+        segment.recover(closed=False)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        return False
+    return segment.end == segment.start and segment.end_known
 
 
 def close_last(segments: list[Segment]) -> bool:

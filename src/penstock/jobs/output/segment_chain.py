@@ -73,9 +73,12 @@ class SegmentChain:
         self._segments = recovery.cut(self._segments, length)
         self.stored_bytes = sum(segment.stored_bytes for segment in self._segments)
 
-    def reopen_last(self) -> None:
-        """Opens the last segment for appending, if its end is certain. Raises OSError if this
-        process lacks descriptors or memory."""
+    def reopen_last(self, end: int) -> None:
+        """Opens the last segment for appending, if its end is certain, also one without bytes at
+        ``end``. Raises as recovery.clear."""
+        following = recovery.clear(self._disk, self._directory, end)
+        if following is not None:
+            self._segments.append(following)
         last = self._segments[-1] if self._segments else None
         # Also one that a gap follows, because the next move or the log's end closes it first.
         if last is not None and last.end_known:
@@ -86,6 +89,8 @@ class SegmentChain:
             except OSError as error:
                 if error.errno in recovery.SHORTAGES:
                     raise
+                if last.end == last.start:
+                    self._drop(last)  # the next one has its name
                 self.never_close()  # the next move begins another one
 
     def never_close(self) -> None:
@@ -128,8 +133,7 @@ class SegmentChain:
             if goes_on and segment.stored_bytes < self._segment_bytes:
                 return segment
             if segment.end == segment.start:
-                self._drop(segment)
-                return self.begin(end)
+                return self._begin_instead(segment, end)
             # Before the next one exists, because after a kill in between it would look cut.
             segment.close()
             try:
@@ -151,6 +155,22 @@ class SegmentChain:
         self._segments.append(segment)
         self._current = segment
         segment.refill_reserve(segment.free_bytes())
+        return segment
+
+    def _begin_instead(self, empty: Segment, end: int) -> Segment:
+        """Makes a segment at ``end`` and drops the one without bytes, on which a gap followed.
+
+        In this order, because the name of the empty one may be all that has how far the log has
+        come, if the disk refused the gap's record. A disk that has no file left to give gets that
+        one's first.
+        """
+        try:
+            segment = self.begin(end)
+        except OSError:
+            self._drop(empty)
+            return self.begin(end)
+        self._drop(empty)
+        self._current = segment
         return segment
 
     def _let_go(self, segment: Segment) -> None:
