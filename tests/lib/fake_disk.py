@@ -30,7 +30,7 @@ class FakeDisk(FakePipes):
         self.faults: deque[int] = deque()
         """Of the next operations that change something: 0 works, else an errno."""
         self.refused: dict[str, int] = {}
-        """Files that were kept from a change, and how much was produced when it was the last time."""
+        """Files that were kept from a change, and how much was produced by then."""
         self.not_made: set[str] = set()
         """Files of those that were to be made then."""
         self.kept_end = 0
