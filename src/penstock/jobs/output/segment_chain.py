@@ -170,7 +170,6 @@ class SegmentChain:
             self._drop(empty)
             return self.begin(end)
         self._drop(empty)
-        self._current = segment
         return segment
 
     def _let_go(self, segment: Segment) -> None:
