@@ -36,7 +36,9 @@ async def test_what_is_held_comes_later_and_in_order() -> None:
     assert os.read(ours, 9) == b"234"
     for output in (out, err):
         output.close()
-    assert os.read(ours, 9) == b""
+    os.set_blocking(ours, True)  # the thread that writes closes it, in a moment
+    with trio.fail_after(5):
+        assert await trio.to_thread.run_sync(os.read, ours, 9) == b""
     os.close(ours)
 
 
