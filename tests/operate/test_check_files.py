@@ -296,13 +296,23 @@ def test_a_path_that_no_message_could_hold(place: Place) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("server_user", '"no-such-user"', "server_user: "),
-        ("job_uids", f'"{SERVER_UID - 9}-{SERVER_UID}"', "server_user: '65530' lies in job_uids"),
+        pytest.param("server_user", '"no-such-user"', "server_user: ", marks=pytest.mark.root),
+        pytest.param(
+            "job_uids",
+            f'"{SERVER_UID - 9}-{SERVER_UID}"',
+            "server_user: '65530' lies in job_uids",
+            marks=pytest.mark.root,
+        ),
         ("work_root", '"/dev/null"', "work_root: /dev/null is no directory"),
         ("run_dir", '"/dev/null"', "run_dir: /dev/null is no directory"),
         ("state_dir", '"/dev/null"', "state_dir: /dev/null is no directory"),
         ("work_root", '"/var/tmp/other-work"', ""),
-        ("cgroup_parent", '"/cgroup.procs/x"', "Not a directory; name another group"),
+        pytest.param(
+            "cgroup_parent",
+            '"/cgroup.procs/x"',
+            "Not a directory; name another group",
+            marks=pytest.mark.root,
+        ),
     ],
 )
 def test_a_reload_refuses_what_no_restart_could_use(
@@ -310,8 +320,6 @@ def test_a_reload_refuses_what_no_restart_could_use(
 ) -> None:
     """Though it is not taken up before: the restart may come at night, and would end in a failure.
     As check says it, with the place."""
-    if key in ("server_user", "job_uids", "cgroup_parent") and not IS_ROOT:
-        pytest.skip("only root has these")
     first = examine(str(place.config))
     first.close()
     place.set(key, value)
@@ -324,10 +332,9 @@ def test_a_reload_refuses_what_no_restart_could_use(
         assert set(texts) <= {str(each) for each in check_files(str(place.config))[1].mistakes}
 
 
+@pytest.mark.root
 def test_job_uids_are_the_configurations(place: Place) -> None:
     """Though what is wrong with them is found among the policy's users."""
-    if not IS_ROOT:
-        pytest.skip("only root has these")
     uid = pwd.getpwnam("daemon").pw_uid
     place.set("job_uids", f'"{uid}-{uid + 9}"')
     wrong = [each for each in check(place).mistakes if each.key == "job_uids"]
@@ -335,10 +342,9 @@ def test_job_uids_are_the_configurations(place: Place) -> None:
     assert {each.file for each in wrong} == {str(place.config)}
 
 
+@pytest.mark.root
 def test_without_the_servers_user_nothing_is_said_of_owners(place: Place) -> None:
     """A chown to root would be wrong as soon as the user is right."""
-    if not IS_ROOT:
-        pytest.skip("only root has this")
     place.set("server_user", '"no-such-user"')
     report = check(place)
     assert any("there is no user 'no-such-user'" in str(each) for each in report.mistakes)

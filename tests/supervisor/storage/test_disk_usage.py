@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import IS_ROOT
 from this_run import new_directory
 
 from penstock.supervisor.storage import unlinked_files, workdirs
@@ -129,12 +128,15 @@ def test_a_directory_that_is_renamed_meanwhile_is_found(directory: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "how", ["open", "mapped", "far-down", "own-table", "open-last", "mapped-last"]
+    "how",
+    [
+        *("open", "far-down", "own-table", "open-last"),
+        # Only root may look at what others have mapped.
+        *(pytest.param(how, marks=pytest.mark.root) for how in ("mapped", "mapped-last")),
+    ],
 )
 def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, how: str) -> None:
     """Removed and written on: once, however often it is open and mapped, and by which thread."""
-    if how.startswith("mapped") and not IS_ROOT:
-        pytest.skip("only root may look at what others have mapped")
     job = Watched("job", (str(directory),), None, None, subreaper=os.getpid())
     # Our other children may hold such files, too, as libffi's.
     ours, before = used(job), used(watched(directory))
