@@ -1,6 +1,7 @@
 """Jobs that print more than their policy keeps: every byte is received or announced."""
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import pytest
@@ -82,16 +83,13 @@ async def test_a_job_whose_output_is_dropped_runs_at_full_speed(
     server: RunningServer, policy: str
 ) -> None:
     """Its end record and both readers tell of the same bytes; it is not held up by its bound."""
-    seen = []
-    # One that waited would not end at all, or be slow each time; what holds up one of them is other
-    # work on the machine.
-    for _ in range(3):
-        free_s, bounded_s = await with_and_without(server, policy)
-        seen.append(f"{bounded_s:.2f} s, unbounded {free_s:.2f} s")
-        if bounded_s < 5 * free_s + slowness():
-            break
-    else:
-        raise AssertionError(f"{policy}: {seen}")
+    # Medians of turns, because other work on the machine holds up one or the other. A job that
+    # waited would not end at all.
+    free_s, bounded_s = zip(
+        *[await with_and_without(server, policy) for _ in range(3)], strict=True
+    )
+    print(f"{policy}: {bounded_s} s, unbounded {free_s} s")
+    assert median(bounded_s) < 5 * median(free_s) + slowness()
 
 
 async def with_and_without(server: RunningServer, policy: str) -> tuple[float, float]:
