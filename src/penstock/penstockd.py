@@ -10,8 +10,8 @@ import sys
 
 def main() -> None:
     """Executes ``python -I -S -E <supervisor directory>`` with the same arguments, but with the
-    absolute path of ``--config``: so the command line of the process names the file for whoever
-    looks at it, or looks for it (ps, pkill -f), from another directory. Never returns.
+    absolute path of ``--config``: so the command line of the process names the file for an
+    operator who looks at it, or looks for it (ps, pkill -f), from another directory. Never returns.
 
     A process image of its own: what site-packages or the environment could have brought
     into this one is gone when the part that has privileges begins.

@@ -183,4 +183,4 @@ async def test_with_nobody_connected_it_is_said_that_nothing_was_tried(
     while (line := await reloaded(server, True))["tried"]:  # a connection of before still ends
         pass
     assert line["connections_ended"] == 0
-    await server.logged("nobody is connected, so whether")
+    await server.logged("no client is connected, so whether")

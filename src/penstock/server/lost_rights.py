@@ -30,7 +30,7 @@ class LostRights:
     calls: Counter[str] = field(default_factory=Counter)
     jobs: Counter[str] = field(default_factory=Counter)
     unaccepted: int = 0
-    """Of the connections those that would not get in again, though nobody has revoked them."""
+    """Of the connections those that would not get in again, though they are revoked nowhere."""
     reasons: dict[str, set[str]] = field(default_factory=dict)
     """Why connections have ended."""
 

@@ -180,7 +180,7 @@ class Preparation:
         if verdict.lockout:
             warnings = (f"allow_lockout: {verdict.lockout}",)
         elif not verdict.asked:
-            warnings = ("nobody is connected, so whether these files admit anybody was not tried",)
+            warnings = ("no client is connected, so whether these files admit any was not tried",)
         retrial = await self._retried(generation)
         return PreparedGeneration(generation, verdict.asked, warnings, retrial)
 
@@ -221,8 +221,8 @@ def _nobody(before: Policy, now: Policy) -> str:
     if _callers(now) or not _callers(before):
         return ""
     if now.clients:
-        return "policy: it revokes every client that it names, so nobody could call anything"
-    return "policy: it names no client, and the one in force does, so nobody could call anything"
+        return "policy: it revokes every client that it names, so no client could call anything"
+    return "policy: it names no client, and the one in force does, so no client could call anything"
 
 
 def _callers(policy: Policy) -> set[str]:

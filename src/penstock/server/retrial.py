@@ -2,8 +2,8 @@
 
 A connection outlives the files that have let it in. When the CA of its certificate is taken out of
 ``[tls] client_ca``, or a rule about certificates becomes stricter, a new handshake would fail; so
-the old connection must end as well, or whoever has lost the trust keeps what it has for as long as
-it stays connected.
+the old connection must end as well, or a client that has lost the trust keeps what it has for as
+long as it stays connected.
 
 Most are tried while a generation is prepared, in a thread, as each takes a millisecond or two. Who
 connects between that and the switch is tried in the switch: that costs what its handshake has cost

@@ -21,7 +21,7 @@ _MOST_NAMED: Final = 4
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """Fingerprints of the certificates, as ``penstock certs show`` prints them. Key, passphrase and
-    list are known again by their digests, which are told to nobody."""
+    list are known again by their digests, which are never printed."""
 
     certificate: tuple[str, ...]
     client_ca: tuple[str, ...]

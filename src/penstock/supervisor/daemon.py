@@ -261,7 +261,7 @@ class Daemon:
 
     def _reload(self) -> None:
         if not self._shutdown.begun:
-            self._listen_again()  # as nobody can ask on control.sock where it was removed
+            self._listen_again()  # as no verb can ask on control.sock once it was removed
         self._tell_server(signal.SIGHUP)  # which opens the audit log anew
         if self._reloads is not None:
             self._reloads.hang_up()

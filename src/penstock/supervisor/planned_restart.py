@@ -2,8 +2,9 @@
 
 The next server needs nothing of the files on the disk but those of ``[tls]``, because WELCOME
 brings it the rest. So a mistake in them is no reason to keep an old server, of a version that is to
-be replaced for example. But whoever has changed the files may believe that a restart takes them, so
-what is wrong with them is said. They are looked at in a child, because a disk may stand still.
+be replaced for example. But an operator who has changed the files may believe that a restart takes
+them, so what is wrong with them is said. They are looked at in a child, because a disk may stand
+still.
 """
 
 import json
